@@ -1,0 +1,5 @@
+//! New migrations are embedded anew.
+
+fn main() {
+    println!("cargo:rerun-if-changed=../migrations");
+}
