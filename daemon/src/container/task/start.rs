@@ -21,6 +21,8 @@ use crate::helper_process::Connection;
 pub(super) struct Starting {
     replies: Vec<Reply<bool>>,
     begun: Instant,
+    /// Ends with the start, and says how long each of its phases took.
+    span: tracing::Span,
     /// How long everything before the helper's part took.
     prepared: Duration,
 }
@@ -48,7 +50,15 @@ impl Task {
                 self.published.send_modify(|published| published.lifecycle = lifecycle);
                 self.killed = false;
                 let begun = Instant::now();
-                self.starting = Some(Starting { replies: vec![reply], begun, prepared: Duration::ZERO });
+                let span = tracing::debug_span!(
+                    parent: None,
+                    "start",
+                    container.id = %self.container.id,
+                    prepare_us = tracing::field::Empty,
+                    helper_us = tracing::field::Empty,
+                    phases_us = tracing::field::Empty,
+                );
+                self.starting = Some(Starting { replies: vec![reply], begun, span, prepared: Duration::ZERO });
                 if let Err(error) = self.launch().await {
                     self.start_failed(error).await;
                 } else if let Some(starting) = &mut self.starting {
@@ -103,14 +113,11 @@ impl Task {
         if let Some(starting) = self.starting.take() {
             let total = starting.begun.elapsed();
             let helper: u64 = phases.iter().map(|phase| phase.micros).sum();
-            tracing::debug!(
-                container.id = %self.container.id,
-                duration_us = total.as_micros(),
-                prepare_us = starting.prepared.as_micros(),
-                helper_us = helper,
-                phases = %phase_list(phases),
-                "started"
-            );
+            let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+            starting.span.record("prepare_us", micros(starting.prepared));
+            starting.span.record("helper_us", helper);
+            starting.span.record("phases_us", phase_list(phases));
+            starting.span.in_scope(|| tracing::debug!(duration_us = micros(total), "started"));
             for reply in starting.replies {
                 answer(reply, Ok(true));
             }
