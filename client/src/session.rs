@@ -1,6 +1,6 @@
 //! An interactive stream between the daemon and our own stdin, stdout, stderr, terminal and signals.
 
-use std::{future::pending, io, task::Poll};
+use std::{future::pending, io, task::Poll, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use pinnace_client::{
@@ -75,8 +75,16 @@ fn is_fatal(number: i32) -> bool {
 /// How many interrupts end us although they are proxied; Docker's number.
 const INSISTENCE: u32 = 3;
 
+/// How long a start may still take after a signal, before the signal is taken to be about us (arbitrary; a start takes
+/// milliseconds).
+const START_ANSWERS: Duration = Duration::from_secs(2);
+
 /// The signals being listened to, each with its number and name.
-struct Listening(Vec<(Signal, i32, &'static str)>);
+struct Listening {
+    signals: Vec<(Signal, i32, &'static str)>,
+    /// One that came before there was a program to pass it on to.
+    kept: Option<(i32, &'static str)>,
+}
 
 impl Listening {
     fn to(signals: Signals<'_>, tty: bool) -> io::Result<Self> {
@@ -87,12 +95,16 @@ impl Listening {
             (Signals::Ours, false) => &[],
         };
         let listen = |&(kind, name)| Ok((signal(kind)?, kind.as_raw_value(), name));
-        kinds.iter().map(listen).collect::<io::Result<_>>().map(Self)
+        let signals = kinds.iter().map(listen).collect::<io::Result<_>>()?;
+        Ok(Self { signals, kept: None })
     }
 
     async fn next(&mut self) -> (i32, &'static str) {
+        if let Some(kept) = self.kept.take() {
+            return kept;
+        }
         std::future::poll_fn(|context| {
-            for (signal, number, name) in &mut self.0 {
+            for (signal, number, name) in &mut self.signals {
                 if signal.poll_recv(context).is_ready() {
                     return Poll::Ready((*number, *name));
                 }
@@ -131,19 +143,24 @@ impl<'a> Session<'a> {
         Ok(Self { receiver, sender, stdio, signals, listening, window_changes })
     }
 
-    /// Waits for the program to be started. A signal that comes meanwhile ends us: there is nothing yet to send it on to.
+    /// Waits for the program to be started. A fatal signal that comes meanwhile is for the program, if the start is
+    /// answered soon; otherwise it ends us.
     pub(crate) async fn starting<T>(&mut self, start: impl Future<Output = T>) -> Result<T, Failure> {
-        let interrupted = async {
-            loop {
-                let (number, _) = self.listening.next().await;
-                if is_fatal(number) {
-                    return Failure::Silent(exit_code(i64::from(128 + number)));
-                }
+        let mut start = std::pin::pin!(start);
+        let signalled = loop {
+            tokio::select! {
+                started = &mut start => return Ok(started),
+                signalled = self.listening.next() => if is_fatal(signalled.0) {
+                    break signalled;
+                },
             }
         };
-        tokio::select! {
-            started = start => Ok(started),
-            failure = interrupted => Err(failure),
+        match tokio::time::timeout(START_ANSWERS, start).await {
+            Ok(started) => {
+                self.listening.kept = Some(signalled);
+                Ok(started)
+            }
+            Err(_elapsed) => Err(Failure::Silent(exit_code(i64::from(128 + signalled.0)))),
         }
     }
 
