@@ -6,7 +6,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
-STATIC := -C target-feature=+crt-static -C relocation-model=static
+STATIC := -C target-feature=+crt-static -C relocation-model=static -C strip=symbols
 export SQLX_OFFLINE = true
 
 .PHONY: build stage fmt clippy test demo bench install deps
